@@ -60,17 +60,17 @@ def pictures() -> list[str]:
     has_student = model.request("red apple", seed=0) != model.request("red apple", seed=0, **teacher)
     measured = asyncio.run(picture.measure(model, ways if has_student else {"default": {}}, 8, 5))
     default = measured["default"]
-    nearness = ["there is no student"] * 3
+    compared = ["there is no student"] * 3
     if has_student:
         by_torch = asyncio.run(picture.measure(model_for(None), {"teacher": teacher}, 1, 5))["teacher"]
         prompts = fast.choose_prompts(16)
         drawn = (fast.draw(model, prompts, **settings).images for settings in ({"variety": 0}, teacher))
         pairs = zip(*drawn, strict=True)
         shares = [f"{default.alone / each.alone:.2f} ({each.alone:.2f} s)" for each in (by_torch, measured["teacher"])]
-        nearness = [*shares, f"{median(starmap(decibels, pairs)):.1f} dB"]
+        compared = [*shares, f"{median(starmap(decibels, pairs)):.1f} dB"]
     return [
         f"{default.alone:.2f} s, the first preview after {default.first_preview:.2f} s",
-        *nearness,
+        *compared,
         f"{default.gain:.2f}x",
     ]
 

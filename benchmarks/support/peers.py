@@ -176,7 +176,7 @@ def open_stable_diffusion_cpp(model: ImageModel, folder: Path) -> Draw:
     file = write_one_file(model, folder / "all.safetensors")
     weights = {torch.float32: sd.SDType.F32, torch.bfloat16: sd.SDType.BF16, torch.float16: sd.SDType.F16}[model.dtype]
     params = sd.SDContextParams(model_path=str(file), n_threads=torch.get_num_threads(), wtype=weights, vae_decode_only=True)
-    params.free_params_immediately = False  # else it draws one picture
+    params.free_params_immediately = False  # else the second picture would crash
     context = sd.SDContext(params)
 
     def draw(request: ImageRequest) -> object:

@@ -55,7 +55,7 @@ class Family(Protocol):
     dtype: torch.dtype  # of the denoiser
     pixel_dtype: torch.dtype  # in which pixels become latents and back
     is_static: bool = True  # False: calls move or convert the denoiser's weights, so they are neither recorded nor compiled
-    encodes_apart: bool = False  # True: the CPU reads prompts beside the steps, which it would hold up or which run elsewhere
+    encodes_apart: bool = False  # True: the CPU encodes prompts beside the steps, in a thread of their own
 
     @property
     def tokenizers(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from diffusion.families.family import Family
 TILE: Final = 512  # pixels of a side of a tile for the autoencoder
 DENOISERS: Final = ("unet", "transformer", "student")
 TEXT_ENCODER: Final = "text_encoder"  # how the names of the parts begin that read prompts
-LARGE_ENCODERS: Final = 50_000_000  # weights: a CPU reads a prompt with that many in about the time of a short step
+LARGE_ENCODERS: Final = 50_000_000  # weights: with more, a CPU takes longer for a prompt than for a short step
 CPU: Final = torch.device("cpu")
 LoadNetwork = Callable[[Any, Path, str, torch.dtype], Any]
 
@@ -72,13 +72,13 @@ class Placement:
     def finish(self, family: Family) -> None:
         """Let ``family`` use its parts as they are placed."""
         family.is_static = not (self.changes_weights or is_packed(family.denoiser))
-        is_slow = self.device == CPU and _encoder_weights(family) > LARGE_ENCODERS
-        family.encodes_apart = self.encoders_on_cpu or is_slow
+        encodes_slowly = self.device == CPU and _encoder_weights(family) > LARGE_ENCODERS
+        family.encodes_apart = self.encoders_on_cpu or encodes_slowly
         if self.in_tiles:
             family.tile(TILE)
 
 
 def _encoder_weights(family: Family) -> int:
-    """Count the weights of what reads prompts in ``family``."""
+    """Count the weights of the text encoders of ``family``."""
     encoders = [getattr(family, name, None) for name in family.parts if name.startswith(TEXT_ENCODER)]
     return sum(weight.numel() for encoder in encoders if encoder is not None for weight in encoder.parameters())

@@ -48,7 +48,9 @@ async def test_pictures_of_a_set_differ_in_style(server):
     assert max(most for _, most in ImageChops.difference(*drawn).getextrema()) <= 1
 
 
-@pytest.mark.parametrize("options", [{"style": "ink"}, {"prompt": "fox, ink"}, {"variety": 0}, {"count": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"style": "ink"}, {"style": "none"}, {"prompt": "fox, ink"}, {"variety": 0}, {"count": 1}], ids=str
+)
 async def test_a_chosen_style_is_that_of_all_pictures(server, options):
     assert await styles_of(server, await made(server, **{"prompt": "fox", "count": 2, "seed": 7} | options)) == []
 

@@ -149,7 +149,7 @@ class RequestBuilder:
         settings.setdefault("upscale", max((factor for factor in UPSCALES if factor <= most), default=1))
         with problems.collect():
             request = model.request(most_steps=context.limits.steps, **self._with_prompt(settings, prompt, style))
-            if style is None:
+            if not style_name:
                 request = model.in_set_styles(request)
             model.validate(request)
         problems.report()
@@ -190,7 +190,7 @@ class RequestBuilder:
                 **self._with_prompt(settings, prompt, style),
             )
             if request.styles:
-                edited = self.model.in_set_styles(edited) if style is None else edited.replace(styles=())
+                edited = edited.replace(styles=()) if style_name else self.model.in_set_styles(edited)
             self.model.validate(edited)
         problems.report()
         return edited
