@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffusion.backends.row_counts import filled_up
+from diffusion.backends.row_counts import filled_up, split_rows
 
 PRECISIONS: Final = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 MAX_STREAMS: Final = 2
@@ -105,23 +105,33 @@ class OpenVino:
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the output of the network."""
         arrays = [np.ascontiguousarray(tensor.float() if tensor.is_floating_point() else tensor) for tensor in inputs]
+        usual = self._usual_rows(arrays[0].shape)
+        outputs: list[Tensor] = []
+        start = 0
+        for rows in split_rows(len(arrays[0]), self._streams, usual):
+            outputs += self._call([array[start : start + rows] for array in arrays], usual)
+            start += rows
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _call(self, arrays: Sequence["np.ndarray[Any, Any]"], usual: Collection[int]) -> list[Tensor]:
+        """Return the output of each stream."""
         streams = min(self._streams, len(arrays[0]))
         shares = list(zip(*(np.array_split(array, streams) for array in arrays), strict=True))
+        rows = filled_up(len(shares[0][0]), usual)  # the first is the largest
         started = []
         try:
             for stream, share in enumerate(shares):
-                filled = [_fill_up(array) for array in share]
+                filled = [_with_rows(array, rows) for array in share]
                 request = self._request(filled[0].shape, stream)
                 request.start_async(filled, share_inputs=True)
                 started.append(request)
         finally:
             for request in started:
                 request.wait()
-        outputs = [
+        return [
             torch.from_numpy(request.get_output_tensor(0).data[: len(share[0])].copy())
             for request, share in zip(started, shares, strict=True)
         ]
-        return outputs[0] if streams == 1 else torch.cat(outputs)
 
     def _request(self, shape: Sequence[int], stream: int) -> Any:
         """Return what this thread asks for a share of ``shape``, which runs in ``stream``."""
@@ -133,6 +143,10 @@ class OpenVino:
             requests[place] = self._compiled(place[0]).create_infer_request()
         return requests[place]
 
+    def _usual_rows(self, shape: Sequence[int]) -> list[int]:
+        """Return the rows of the networks of their own for inputs of ``shape``, which has any rows."""
+        return [own[0] for own in self._shapes if own and own[1:] == tuple(shape[2:])]
+
     def _compiled(self, shape: Shape | None) -> Any:
         with self._loading:
             if shape not in self._loaded:
@@ -140,7 +154,7 @@ class OpenVino:
             return self._loaded[shape]
 
 
-def _fill_up(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Return ``array`` with its last row repeated, so that it is one of few shapes."""
-    more = filled_up(len(array)) - len(array)
+def _with_rows(array: "np.ndarray[Any, Any]", rows: int) -> "np.ndarray[Any, Any]":
+    """Return ``array`` with its last row repeated until there are ``rows``."""
+    more = rows - len(array)
     return np.concatenate([array, np.repeat(array[-1:], more, 0)]) if more else array

@@ -40,9 +40,9 @@ TWO_STREAMS: Final = "OpenVINO, two streams"
 COMPILED: Final = (ONE_STREAM, TWO_STREAMS)
 LARGE_WEIGHTS: Final = 250_000_000
 PAIRED: Final = frozenset({TWO_STREAMS})
-# Of a stream, in calls of the usual size: a denoiser that is compiled for them alone takes 0.65 to 0.8 of the time, and memory
+# Of a stream, in calls of the usual size: a denoiser that is compiled for them alone takes 0.5 to 0.8 of the time, and memory
 # for weights of its own once it is used.
-USUAL_ROWS: Final = (1, 4, 8)
+USUAL_ROWS: Final = (1, 2, 4, 8)
 EXAMPLE_CELLS: Final = 16  # of a side of latents, where larger ones would only take longer
 
 

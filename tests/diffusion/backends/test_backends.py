@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from diffusion.backends import openvino
 from diffusion.backends.compiled_cache import CompiledCache
 from diffusion.backends.cuda_graphs import Graphs
-from diffusion.backends.row_counts import ROW_COUNTS, filled_up
+from diffusion.backends.row_counts import ROW_COUNTS, filled_up, split_rows
 from diffusion.backends.speed import Speeds
 from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
@@ -140,18 +140,54 @@ def test_openvino_makes_calls_of_few_numbers_of_rows(streams, monkeypatch):
     compiled = openvino.compile_converted(openvino.convert(module, [torch.zeros(2, 2, 4, 4)]), torch.float32)
     exported = np.frombuffer(compiled.export_model().getbuffer(), np.uint8)
     network = openvino.import_compiled({None: exported}, torch.float32, streams)
-    fill_up, made = openvino._fill_up, set()
+    with_rows, made = openvino._with_rows, set()
 
-    def noted(array):
-        filled = fill_up(array)
-        made.add(len(filled))
-        return filled
+    def noted(array, rows):
+        made.add(rows)
+        return with_rows(array, rows)
 
-    monkeypatch.setattr(openvino, "_fill_up", noted)
+    monkeypatch.setattr(openvino, "_with_rows", noted)
     for rows in range(1, 34):
         latents = torch.randn(rows, 2, 4, 4)
         torch.testing.assert_close(network(latents), module(latents).detach(), rtol=1e-4, atol=1e-5)
     assert made <= set(ROW_COUNTS) and len(made) <= 11
+
+
+def test_openvino_fills_up_all_inputs_alike():
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    inputs = torch.randn(3, 4, 4, 4), torch.randn(3), torch.randn(3)
+    converted = openvino.convert(Weighed(), inputs)
+    networks = {None: converted, (4, 4, 4): openvino.with_shape(converted, 4, 4, 4)}
+    loaded = []
+
+    def load(shape):
+        loaded.append(shape)
+        return openvino.compile_converted(networks[shape], torch.float32)
+
+    torch.testing.assert_close(openvino.OpenVino(networks, load)(*inputs), Weighed()(*inputs))
+    assert loaded == [(4, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "streams", "calls"),
+    [
+        (1, 1, [1]),
+        (3, 1, [3]),  # filled up to 4
+        (5, 1, [4, 1]),
+        (6, 1, [4, 2]),
+        (7, 1, [7]),
+        (21, 1, [8, 8, 4, 1]),
+        (2, 2, [2]),
+        (9, 2, [8, 1]),
+        (12, 2, [8, 4]),
+        (15, 2, [15]),
+        (40, 2, [16, 16, 8]),
+    ],
+)
+def test_rows_are_split_into_usual_calls(rows, streams, calls):
+    assert split_rows(rows, streams, (1, 2, 4, 8)) == calls
+    assert split_rows(rows, streams, ()) == [rows]
+    assert split_rows(rows, streams, (4,))[-1] <= max(4 * streams, rows % (4 * streams))
 
 
 def test_rows_fill_up_like_their_halves():
@@ -176,7 +212,8 @@ def test_openvino_calls_a_network_of_its_own_for_the_usual_shapes():
     for rows, height, width, wanted in (
         (4, 4, 6, [(4, 4, 6)]),
         (4, 4, 6, [(4, 4, 6)]),
-        (3, 4, 6, [(4, 4, 6), None]),
+        (3, 4, 6, [(4, 4, 6)]),  # filled up
+        (10, 4, 6, [(4, 4, 6)]),  # in three calls
         (4, 6, 4, [(4, 4, 6), None]),
     ):
         latents = torch.randn(rows, 2, height, width)
