@@ -6,7 +6,9 @@ It uses neither tensors nor a clock.
 import math
 from typing import Final, NamedTuple
 
-DECAY: Final = 0.95  # each new step multiplies the weight of earlier ones by this
+RATE: Final = 0.1  # at which the known seconds of a number of rows move to those of a new call
+DECAY: Final = 0.98  # each new step multiplies the weight of other numbers of rows by this
+FORGOTTEN: Final = 0.05  # the weight below which a number of rows is unknown again, so that it is tried again
 SATURATION: Final = 0.92  # of the throughput (rows per second) that ever larger calls tend to: best of `benchmarks.capacity`
 
 Shape = tuple[int, ...]  # of the latents of a network call; calls of other kinds have another number of dimensions
@@ -31,29 +33,37 @@ class Step(NamedTuple):
 
 
 class DecayingLinearFit:
-    """A least-squares line through points (x, y) in which older points count less."""
+    """A least-squares line through one point (x, y) for each x, its recent y; points that do not come again count less.
+
+    So an x that comes often does not outweigh all others.
+    """
 
     def __init__(self) -> None:
+        self._points: dict[float, tuple[float, float]] = {}  # y and weight by x
         self.n = self.x = self.y = self.xx = self.xy = 0.0
 
     def add(self, x: float, y: float) -> None:
         """Add a point."""
-        self.n = DECAY * self.n + 1
-        self.x = DECAY * self.x + x
-        self.y = DECAY * self.y + y
-        self.xx = DECAY * self.xx + x * x
-        self.xy = DECAY * self.xy + x * y
+        known, _ = self._points.get(x, (y, 0.0))
+        decayed = {other: (its_y, DECAY * weight) for other, (its_y, weight) in self._points.items() if weight >= FORGOTTEN}
+        self._points = decayed | {x: (known + RATE * (y - known), 1.0)}
+        points = [(x, y, weight) for x, (y, weight) in self._points.items()]
+        self.n = sum(weight for _, _, weight in points)
+        self.x = sum(weight * x for x, _, weight in points)
+        self.y = sum(weight * y for _, y, weight in points)
+        self.xx = sum(weight * x * x for x, _, weight in points)
+        self.xy = sum(weight * x * y for x, y, weight in points)
 
     @property
     def slope(self) -> float | None:
-        """The slope, from 0 to proportional; None while all points have the same x."""
-        spread = self.n * self.xx - self.x**2
-        if spread < 1e-3 * self.x**2:
+        """The slope, from 0 to proportional; None before there are points of which one has twice the x of another."""
+        if not self._points or max(self._points) < 2 * min(self._points):  # y grows in steps, where rows are filled up
             return None
+        spread = self.n * self.xx - self.x**2
         return min(max((self.n * self.xy - self.x * self.y) / spread, 0.0), self.y / self.x)
 
     def at(self, x: float) -> float:
-        """Return y at ``x``; proportional to it while all points have the same x."""
+        """Return y at ``x``; proportional to it while there is no slope."""
         slope = self.y / self.x if self.slope is None else self.slope
         return (self.y - slope * self.x) / self.n + slope * x
 

@@ -53,8 +53,9 @@ class ModelRunner:
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview each; or decode those that are drawn.
 
-        Previews are ``preview_seconds`` apart. Returns whether its time is typical: one call sufficed, and another one like it
-        came before, as backends generate code at the first. Of a picture for the upscaler, one tile is enlarged.
+        Previews are ``preview_seconds`` apart. Of a picture for the upscaler, one tile is enlarged. Returns whether its time is
+        typical: nothing was started, one call sufficed, and another one like it came before, as backends generate code at the
+        first.
         """
         if batch[0].job.request.by_upscaler:
             for image_task in batch:
@@ -63,6 +64,7 @@ class ModelRunner:
             return True
         if batch[0].is_drawn:
             return self._decode(batch)
+        are_started = all(image_task.trajectory is not None for image_task in batch)
         with self._lock:
             self._start_all(batch)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
@@ -82,7 +84,7 @@ class ModelRunner:
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
-        return is_typical
+        return is_typical and are_started
 
     def _start_all(self, batch: Sequence[ImageTask]) -> None:
         """Start the new images of ``batch``.

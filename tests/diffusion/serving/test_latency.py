@@ -88,6 +88,30 @@ def test_saturation_rows_grows_with_fixed_cost():
     assert rows / some.seconds(SMALL, rows) == pytest.approx(SATURATION / 0.02)
 
 
+def test_small_calls_do_not_hide_what_large_ones_gain():
+    calls = {1: 0.008, 2: 0.011, 4: 0.025, 8: 0.038, 16: 0.067}  # of the embedded model
+    latency = learned((SMALL, 1, 1.0), *[(SMALL, rows, seconds) for rows, seconds in calls.items()])
+    for _ in range(50):
+        latency.observe(SMALL, 2, calls[2])
+        latency.observe(SMALL, 4, calls[4])  # costs as much per row, which alone would say that larger ones gain nothing
+    assert latency.saturation_rows(SMALL) > 8
+
+
+def test_neighbouring_numbers_of_rows_say_nothing_of_larger_ones():
+    latency = learned(*[(SMALL, rows, seconds) for rows, seconds in ((3, 1.0), (3, 0.022), (2, 0.012))])  # 3 are filled up to 4
+    assert latency.saturation_rows(SMALL) is None
+    latency.observe(SMALL, 4, 0.022)
+    assert latency.saturation_rows(SMALL) > 4
+
+
+def test_numbers_of_rows_that_do_not_come_again_are_forgotten():
+    latency = learned(*[(SMALL, rows, 0.1 * rows) for rows in (2, 2, 16)])  # a machine that was busy
+    assert latency.saturation_rows(SMALL) == pytest.approx(0, abs=1e-6)
+    for _ in range(1000):
+        latency.observe(SMALL, 2, 0.2)
+    assert latency.saturation_rows(SMALL) is None  # larger ones are tried again
+
+
 def test_seconds_of_an_unknown_shape_scale_with_its_size():
     assert steady(0.01).seconds(LARGE, 2) == pytest.approx(0.08)
 
