@@ -120,8 +120,10 @@ async def open_ways(models: Models, count: int, rows: int | None, names: Sequenc
             "compiled": lambda: serve_with_pipelines(model, thread, compiled=True),
         }
         ways = {name: makers[name]() for name in names}
-        for serve in ways.values():
-            await serve_all(serve, mixed_requests(model, 4, 0), [0.0] * 4)
+        for name, serve in ways.items():
+            # Many at once make calls of many numbers of rows, each of which has to be warm.
+            warm_up = count if name == "engine" else 4
+            await serve_all(serve, mixed_requests(model, warm_up, -1), [0.0] * warm_up)
         yield ways
 
 

@@ -42,7 +42,7 @@ def sd1_alone() -> list[str]:
     """Draw a small picture of Stable Diffusion 1's shape with all engines that are installed."""
     settings = {"sampler": "euler", "steps": 3, "width": 256, "height": 256, "guidance_interval": THROUGHOUT}
     model, eager = model_for(None, "sd1", compiled=True), model_for(None, "sd1")
-    measured = asyncio.run(alone.measure(model, settings, 1, eager=eager, with_peers=True))
+    measured = asyncio.run(alone.measure(model, settings, 3, eager=eager, with_peers=True))
     return [_ratio_of(measured, name) for name in ("OpenVINO GenAI", alone.EAGER, alone.COMPILED, "stable-diffusion.cpp")]
 
 
@@ -86,7 +86,7 @@ def recorded() -> list[str]:
 def mixed(shape: str | None = None) -> list[str]:
     """Serve mixed requests at once, and one by one with both pipelines."""
     models = company.Models(model_for(None, shape, compiled=True), model_for(None, shape))
-    rounds = asyncio.run(company.measure(models, REQUESTS, 1, (ENGINE, EAGER, COMPILED)))
+    rounds = asyncio.run(company.measure(models, REQUESTS, 2, (ENGINE, EAGER, COMPILED)))
     rate = company.rate_of(rounds[ENGINE])
     short = company.p95_of_short(rounds[ENGINE])
     return [
