@@ -24,6 +24,7 @@ from diffusion.families.model import ImageModel
 from diffusion.sampling.samplers import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread
 
+WARM_UP, STREAM = 1000, 2000  # seeds of requests; those that come at once begin at 0
 SHORT_STEPS = 10  # requests with so few steps should not wait for the others
 # This engine, held to one picture at a time, diffusers' pipeline, and that with the engine's compiled networks.
 WAYS = ("engine", "single", "diffusers", "compiled")
@@ -54,7 +55,10 @@ class Round:
 
 
 def mixed_requests(model: ImageModel, count: int, seed: int) -> list[ImageRequest]:
-    """Draw ``count`` random requests; a quarter of them are short."""
+    """Draw ``count`` random requests; a quarter of them are short.
+
+    Other ``seed`` give other pictures, as the engine would go on from steps that it keeps.
+    """
     rng = random.Random(seed)
     side = model.sample_side
     return [
@@ -66,7 +70,7 @@ def mixed_requests(model: ImageModel, count: int, seed: int) -> list[ImageReques
             guidance_interval=(0.0, 1.0),  # as in diffusers' pipeline
             width=rng.choice((side, side, side * 3 // 2)),
             height=side,
-            seed=index,
+            seed=count * seed + index,
         )
         for index in range(count)
     ]
@@ -122,8 +126,8 @@ async def open_ways(models: Models, count: int, rows: int | None, names: Sequenc
         ways = {name: makers[name]() for name in names}
         for name, serve in ways.items():
             # Many at once make calls of many numbers of rows, each of which has to be warm.
-            warm_up = count if name == "engine" else 4
-            await serve_all(serve, mixed_requests(model, warm_up, -1), [0.0] * warm_up)
+            requests = mixed_requests(model, count, WARM_UP)[: count if name == "engine" else 4]
+            await serve_all(serve, requests, [0.0] * len(requests))
         yield ways
 
 
@@ -145,7 +149,7 @@ async def serve_stream(ways: Mapping[str, Serve], model: ImageModel, *, count: i
         while len(times) < count:
             times.append(times[-1] + rng.expovariate(rate))
         for name, serve in ways.items():
-            rounds[name].append(await serve_all(serve, mixed_requests(model, count, number), times))
+            rounds[name].append(await serve_all(serve, mixed_requests(model, count, STREAM + number), times))
     return rounds
 
 

@@ -9,6 +9,7 @@ backwards in turn.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import time
@@ -78,11 +79,12 @@ def build_request(model: Any, seed: int, steps: int, side: int | None) -> ImageR
 async def images_per_second(model: Any, members: int, seconds: float, side: int | None) -> float:
     """Return images/s over ``seconds``, after half as long to fill the replicas."""
     ended: list[float] = []
+    seeds = itertools.count()  # no picture twice, as the engine would go on from steps that it keeps
 
     async def use(member: int) -> NoReturn:
         while True:
             steps = MEAN_STEPS - STEPS_SPREAD // 2 + (member + len(ended)) % STEPS_SPREAD
-            await engine.submit(build_request(model, member + len(ended), steps, side), member)
+            await engine.submit(build_request(model, next(seeds), steps, side), member)
             ended.append(time.perf_counter())
 
     async with RemoteEngine(model, EngineConfig(max_waiting=10_000)) as engine:

@@ -313,6 +313,8 @@ async def test_first_call_of_a_number_of_rows_teaches_no_prices(tiny_components)
         assert observed == [2, 2, 2, 1]  # and decoding it
         await engine.submit(asked(steps=4, seed=2, guidance_scale=1.0))
         assert observed[4:] == [1, 1, 1, 1]
+        await engine.submit(asked(steps=4, seed=3))
+        assert observed[8:] == [2, 2, 2, 1]  # without the step that starts it
 
 
 async def test_max_rows_of_the_settings_replaces_what_is_useful(tiny_model):
