@@ -94,7 +94,7 @@ async def measure(
                 if not seed:  # the first round warms up
                     request = request.replace(steps=min(request.steps, WARM_UP_STEPS))
                 turns = deque(ways.items())
-                turns.rotate(seed)  # none is always the one after the slowest, which takes the caches
+                turns.rotate(seed)  # so that no way always comes after the slowest, which empties the caches
                 for name, way in turns:
                     started = time.perf_counter()
                     await way(request)

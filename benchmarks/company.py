@@ -57,7 +57,7 @@ class Round:
 def mixed_requests(model: ImageModel, count: int, seed: int) -> list[ImageRequest]:
     """Draw ``count`` random requests; a quarter of them are short.
 
-    Other ``seed`` give other pictures, as the engine would go on from steps that it keeps.
+    Another ``seed`` gives other pictures: of the same ones, the engine would go on from steps that it keeps.
     """
     rng = random.Random(seed)
     side = model.sample_side
@@ -125,7 +125,7 @@ async def open_ways(models: Models, count: int, rows: int | None, names: Sequenc
         }
         ways = {name: makers[name]() for name in names}
         for name, serve in ways.items():
-            # Many at once make calls of many numbers of rows, each of which has to be warm.
+            # The engine's calls have many numbers of rows, and the first call of each takes longer.
             requests = mixed_requests(model, count, WARM_UP)[: count if name == "engine" else 4]
             await serve_all(serve, requests, [0.0] * len(requests))
         yield ways

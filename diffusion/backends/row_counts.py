@@ -18,16 +18,17 @@ def filled_up(rows: int, usual: Collection[int] = ()) -> int:
 
 
 def split_rows(rows: int, streams: int, usual: Collection[int]) -> list[int]:
-    """Split a call of ``rows``, which ``streams`` share, into successive ones, so that each is of a usual number or nearly so.
+    """Split a call of ``rows``, which ``streams`` share, into successive calls of usual numbers of rows, or one less.
 
-    ``usual`` are the numbers of rows of a stream for which a network is compiled. Without one that suits, others follow in one
-    call.
+    ``usual`` are the numbers of rows of a stream for which a network is compiled. Rows that are fewer than any of them stay in
+    one call.
     """
     calls: list[int] = []
     while rows:
         share = -(-rows // streams)
         smaller = [count for count in usual if count <= share]
-        if not smaller or any(count - share in (0, 1) for count in usual):  # one row more costs less than a call more
+        is_near = any(count - share in (0, 1) for count in usual)  # to compute one row in vain costs less than another call
+        if is_near or not smaller:
             return [*calls, rows]
         calls.append(min(rows, max(smaller) * streams))
         rows -= calls[-1]

@@ -93,7 +93,7 @@ def test_small_calls_do_not_hide_what_large_ones_gain():
     latency = learned((SMALL, 1, 1.0), *[(SMALL, rows, seconds) for rows, seconds in calls.items()])
     for _ in range(50):
         latency.observe(SMALL, 2, calls[2])
-        latency.observe(SMALL, 4, calls[4])  # costs as much per row, which alone would say that larger ones gain nothing
+        latency.observe(SMALL, 4, calls[4])  # more per row, which alone would say that larger ones gain nothing
     assert latency.saturation_rows(SMALL) > 8
 
 
